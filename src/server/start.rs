@@ -298,6 +298,7 @@ impl Sites {
             hosts: PageHosts::new(page.hosts.iter().chain(&page.host)),
             dns: running.dns.first().copied(),
             clock: running.clock.clone(),
+            has_pools: running.routing.is_some(),
         };
         let people = Page::new(inside, gate, settings, counts.clone());
         let (mut http, mut by_https) = (redirect_host(None), redirect_host(hsts));

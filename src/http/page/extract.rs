@@ -67,6 +67,7 @@ async fn visitor_of(parts: &Parts, state: &Shared) -> Result<Option<Visitor>, St
         Visitor {
             session,
             on_behalf: OnBehalf { caller, peer, id },
+            has_pools: state.has_pools,
         }
     }))
 }

@@ -41,6 +41,7 @@ struct Logged {
     name: String,
     role: Role,
     form_token: String,
+    has_pools: bool,
 }
 
 /// An entry of the menu, as the template shows it.
@@ -70,6 +71,7 @@ impl Frame {
                 name: caller.name().to_owned(),
                 role: caller.role(),
                 form_token: visitor.session.form_token.to_string(),
+                has_pools: visitor.has_pools,
             }),
             place,
             is_narrow: false,
@@ -130,10 +132,12 @@ impl Frame {
             ),
             (entry("/health", "Health", Place::Health), Permission::Read),
         ];
-        let role = self.visitor.as_ref().map(|visitor| visitor.role);
-        let offered = all
-            .into_iter()
-            .filter(|(_, needed)| role.is_some_and(|role| role.may(*needed)));
+        let Some(visitor) = &self.visitor else {
+            return Vec::new();
+        };
+        let offered = all.into_iter().filter(|(entry, needed)| {
+            visitor.role.may(*needed) && (visitor.has_pools || entry.path != "/pools")
+        });
         offered.map(|(entry, _)| entry).collect()
     }
 

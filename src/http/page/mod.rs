@@ -94,6 +94,8 @@ pub struct PageSettings {
     pub dns: Option<SocketAddr>,
     /// The clock of the server.
     pub clock: Clock,
+    /// Whether addresses of any names depend on the client, so that the menu leads to the pools.
+    pub has_pools: bool,
 }
 
 impl Page {
@@ -104,7 +106,12 @@ impl Page {
         settings: PageSettings,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let PageSettings { hosts, dns, clock } = settings;
+        let PageSettings {
+            hosts,
+            dns,
+            clock,
+            has_pools,
+        } = settings;
         Self(Arc::new(State {
             api,
             gate,
@@ -112,6 +119,7 @@ impl Page {
             metrics,
             clock,
             dns,
+            has_pools,
             is_tls: false,
             hsts: None,
         }))

@@ -21,6 +21,8 @@ pub(super) struct State {
     pub(super) clock: Clock,
     /// Where this server answers DNS.
     pub(super) dns: Option<SocketAddr>,
+    /// Whether there are pools of addresses.
+    pub(super) has_pools: bool,
     /// Whether browsers reach the page by TLS of this server.
     pub(super) is_tls: bool,
     /// `Strict-Transport-Security` of all responses.

@@ -9,6 +9,8 @@ pub(super) struct Visitor {
     pub(super) session: Session,
     /// For calls of the API.
     pub(super) on_behalf: OnBehalf,
+    /// Whether the server has pools of addresses, which the menu leads to.
+    pub(super) has_pools: bool,
 }
 
 impl Visitor {
